@@ -1,0 +1,1 @@
+"""Modelward: a secured, multi-tenant API that serves versioned scikit-learn models."""

@@ -1,0 +1,159 @@
+"""Sliding-window counters in Redis, for all processes that share it.
+
+A caller with a high limit would pay a round trip for each request. So a process takes a
+few places ahead, at most a hundredth of the limit with all other workers of its server,
+and gives them out by itself. Places are taken before they are used, so that never more
+than the limit gets through; what is not given out by the end of its minute is lost.
+"""
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from service.gateway.breaker import Away, Breaker
+from service.gateway.windows import Entry, MemoryWindows, SlidingStorage, Window
+
+MOST_LEASES: Final = 100_000
+LEASED_SHARE: Final = 100
+"""All workers of a server together hold at most one part in so many of a limit ahead of its use."""
+
+# Redis's own clock counts, so that machines whose clocks differ share their windows. For each
+# key there are a limit, the seconds of a window, and the places wanted; none asks for a look.
+_TAKE: Final = """
+local time = redis.call('TIME')
+local now = time[1] + time[2] / 1000000
+local found, fits = {}, 1
+for i, key in ipairs(KEYS) do
+  local limit, seconds, wanted = tonumber(ARGV[3 * i - 2]), tonumber(ARGV[3 * i - 1]), tonumber(ARGV[3 * i])
+  local index = math.floor(now / seconds)
+  local held = redis.pcall('HMGET', key, 'i', 'p', 'c')
+  if held.err then redis.call('DEL', key); held = {} end
+  local counted = tonumber(held[1] or '') or 0
+  local previous, current = tonumber(held[2] or '') or 0, tonumber(held[3] or '') or 0
+  if counted == index - 1 then previous, current = current, 0
+  elseif counted ~= index then previous, current = 0, 0 end
+  local elapsed = now / seconds - index
+  local room = math.floor(limit - previous * (1 - elapsed) - current + 0.000001)
+  if wanted > 0 and room < 1 then fits = 0 end
+  found[i] = {index, previous, current, elapsed, seconds, math.min(wanted, room)}
+end
+local out = {fits, now}
+for i, key in ipairs(KEYS) do
+  local index, previous, current, elapsed, seconds, taken = unpack(found[i])
+  if fits == 1 and taken > 0 then
+    current = current + taken
+    redis.call('HSET', key, 'i', index, 'p', previous, 'c', current)
+    redis.call('EXPIRE', key, 2 * seconds)
+  end
+  out[#out + 1] = previous
+  out[#out + 1] = current
+  out[#out + 1] = elapsed
+  out[#out + 1] = math.max(taken, 0)
+end
+return table.concat(out, ' ')
+"""
+
+
+@dataclass(slots=True)
+class _Lease:
+    """Places of one bucket of a window that this process may give out: ``left`` of those that ``window`` counts."""
+
+    window: Window
+    index: int
+    left: int
+
+    def holds(self, entry: Entry, now: float) -> bool:
+        return (
+            self.left > 0
+            and self.window.limit == entry.limit
+            and self.window.seconds == entry.seconds
+            and self.index == now // entry.seconds
+        )
+
+    def give(self, now: float) -> Window:
+        self.left -= 1
+        limit, seconds, previous, current, _ = self.window
+        return Window(limit, seconds, previous, current - self.left, now / seconds - self.index)
+
+
+class RedisWindows(SlidingStorage):
+    """Counts in Redis, over all processes, in one round trip or none; while it is away, in this process.
+
+    :param breaker: the Redis to count in, and whether it is worth asking.
+    :param workers: processes of this server, which share what may be taken ahead.
+    """
+
+    STORAGE_SCHEME: list[str] | None = ["modelward-redis"]  # noqa: RUF012
+
+    def __init__(
+        self, uri: str | None = None, wrap_exceptions: bool = False, *, breaker: Breaker, workers: int = 1
+    ) -> None:
+        super().__init__(uri, wrap_exceptions=wrap_exceptions)
+        self.clock = time.time
+        self._breaker = breaker
+        self._script = breaker.client.register_script(_TAKE)
+        self._share = LEASED_SHARE * workers
+        self._fallback = MemoryWindows()
+        self._lock = threading.Lock()
+        self._leases: OrderedDict[str, _Lease] = OrderedDict()
+        self._ahead = 0.0
+
+    def acquire_all(self, entries: Sequence[Entry]) -> tuple[bool, list[Window]]:
+        """Count one request under every key if it fits under every one."""
+        now = self.clock() + self._ahead
+        with self._lock:
+            leases = [self._leases.get(entry.key) for entry in entries]
+            held = [lease is not None and lease.holds(entry, now) for lease, entry in zip(leases, entries, strict=True)]
+            if all(held):
+                return True, [lease.give(now) for lease in leases if lease is not None]
+        try:
+            return self._take(entries, held)
+        except Away:
+            return self._fallback.acquire_all(entries)
+
+    def _take(self, entries: Sequence[Entry], held: list[bool]) -> tuple[bool, list[Window]]:
+        """Take places where none are held; nothing is taken, and none is given out, unless each has one."""
+        arguments: list[int] = []
+        for entry, has in zip(entries, held, strict=True):
+            arguments += (entry.limit, entry.seconds, 0 if has else max(1, entry.limit // self._share))
+        keys = [entry.key for entry in entries]
+        # One text is read faster than a list of numbers.
+        answer, moment, *counts = self._breaker.call(lambda: self._script(keys, arguments)).split()
+        fits = answer == b"1"
+        now = float(moment)
+        self._ahead = now - self.clock()
+        quadruples = zip(entries, held, counts[::4], counts[1::4], counts[2::4], counts[3::4], strict=True)
+        with self._lock:
+            windows = [
+                self._given(
+                    Window(entry.limit, entry.seconds, int(previous), int(current), float(elapsed)),
+                    entry.key,
+                    int(taken) if fits else 0,
+                    now,
+                    held=has and fits,
+                )
+                for entry, has, previous, current, elapsed, taken in quadruples
+            ]
+        return fits, windows
+
+    def _given(self, window: Window, key: str, taken: int, now: float, *, held: bool) -> Window:
+        """Return a window with one of the places given out, and keep the others."""
+        if taken > 1:
+            lease = self._leases[key] = _Lease(window, int(now // window.seconds), taken)
+            if len(self._leases) > MOST_LEASES:
+                self._leases.popitem(last=False)
+            return lease.give(now)
+        lease_before = self._leases.get(key)
+        if held and lease_before is not None and lease_before.left > 0:
+            return lease_before.give(now)
+        return window
+
+    def check(self) -> bool:
+        """Whether Redis answers."""
+        try:
+            return bool(self._breaker.call(self._breaker.client.ping))
+        except Away:
+            return False

@@ -1,0 +1,1 @@
+"""Work beyond the one call of an estimator: fitting, in confined children."""

@@ -1,0 +1,1 @@
+"""Who may call: tenants, plans, keys, tokens, signing keys, usage, audit."""
