@@ -1,8 +1,9 @@
 """What every test may use."""
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 
 import pytest
+from threadpoolctl import threadpool_limits
 
 from tests.servers.modelward import ROOT, logs
 
@@ -34,6 +35,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def long(request: pytest.FixtureRequest) -> bool:
     """Whether the full length of a test over random faults was asked for, instead of a short form."""
     return bool(request.config.getoption("--long"))
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Run scikit-learn as a confined child does, whose environment says so: threads that spin wait for each other."""
+    with threadpool_limits(limits=1):
+        yield
 
 
 @pytest.hookimpl(wrapper=True)

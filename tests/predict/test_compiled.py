@@ -25,6 +25,8 @@ from tests.predict.workers import PredictWorker
 from tests.registry.workers import artifact
 
 X, y = load_iris(return_X_y=True)
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 WORDS = np.array(["setosa", "versicolor", "virginica"])[y]
 
 

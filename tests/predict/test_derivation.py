@@ -25,6 +25,8 @@ from tests.servers.subprocesses import wait_until
 
 X, y = load_iris(return_X_y=True)
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 
 @pytest.fixture
 def version(worker: PredictWorker, acme: Principal) -> ResolvedVersion:

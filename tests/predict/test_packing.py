@@ -31,6 +31,8 @@ from service.runtimes.linear import Linear
 from service.runtimes.sessions import Session
 
 X, y = load_iris(return_X_y=True)
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 WORDS = np.array(["setosa", "versicolor", "virginica"], dtype=object)[y]
 WHOLE = np.round(X)
 

@@ -2,7 +2,6 @@
 
 import warnings
 from collections import deque
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -22,7 +21,6 @@ from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
-from threadpoolctl import threadpool_limits
 
 from service.artifacts import serialization
 from service.confinement.resident import Request
@@ -32,12 +30,7 @@ from service.predict.resident import MOST_ROWS, ResidentVersion, load
 X, y = load_iris(return_X_y=True)
 LINK: Any = None
 
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """What the environment of a model's process says."""
-    with threadpool_limits(limits=1):
-        yield
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def request(rows: Any, method: str = "predict", **header: Any) -> Request:

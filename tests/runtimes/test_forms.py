@@ -58,6 +58,8 @@ WORDS = (IRIS[0], np.array(["setosa", "versicolor", "virginica"])[IRIS[1]])
 CANCER = load_breast_cancer(return_X_y=True)
 TRUTHS = (CANCER[0], CANCER[1].astype(bool))
 DIABETES = load_diabetes(return_X_y=True)
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 GAPPED = (np.where(np.random.default_rng(0).random(CANCER[0].shape) < 0.1, np.nan, CANCER[0]), CANCER[1])
 WHOLE = (np.round(IRIS[0]), IRIS[1])
 VOTERS = [("a", LogisticRegression(max_iter=1000)), ("b", GaussianNB())]

@@ -27,6 +27,8 @@ IRIS = load_iris(return_X_y=True)
 CANCER = load_breast_cancer(return_X_y=True)
 DIABETES = load_diabetes(return_X_y=True)
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 
 class Bent:
     """scikit-learn's own answers, bent."""
