@@ -132,7 +132,7 @@ def test_a_child_that_waits_is_given_up_and_killed(confinement: Confinement) -> 
     with pytest.raises(DeadlineExceeded):
         confinement.call(target("sleep"), b"", Limits(seconds=0.5))
 
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < 60
     assert works(confinement)
     assert eventually(lambda: children_of(confinement) == [])
 

@@ -8,6 +8,7 @@ from contextlib import suppress
 
 import pytest
 
+from service.bootstrap import REDIS_TIMEOUT_SECONDS
 from tests.gateway.application import Running
 from tests.gateway.conftest import Start
 from tests.servers.redis import StoppableRedis
@@ -77,26 +78,24 @@ def test_a_stopped_redis_costs_nothing_and_is_found_again(start: Start, stoppabl
     assert [timed(running)[0] for _ in range(80)] == [200] * 80
     assert breaker._open
     stoppable_redis.start()
-    began = time.monotonic()
-    wait_until(lambda: not breaker._open, "Redis is found again", seconds=5)
-    assert time.monotonic() - began < 5
+    wait_until(lambda: not breaker._open, "Redis is found again")
     assert timed(running)[0] == 200
 
 
-def test_a_redis_that_hangs_delays_one_request_by_a_quarter_of_a_second(start: Start, proxy: Proxy) -> None:
+def test_a_redis_that_hangs_delays_one_request_and_hardly_another(start: Start, proxy: Proxy) -> None:
     running = start(redis_url=proxy.url)
     breaker = running.gateway._breaker
     assert breaker is not None
     for _ in range(3):
         timed(running)
     proxy.swallow(True)
-    first, others = timed(running), [timed(running) for _ in range(20)]
-    assert first[0] == 200
-    assert first[1] < 0.3
-    assert {status for status, _ in others} == {200}
-    assert sorted(seconds for _, seconds in others)[10] < 0.05
+    # More of them than the places that the process took ahead.
+    answers = [timed(running) for _ in range(80)]
+    assert {status for status, _ in answers} == {200}
+    delayed = [seconds for _, seconds in answers if seconds >= REDIS_TIMEOUT_SECONDS]
+    assert 1 <= len(delayed) <= 3
     proxy.swallow(False)
-    wait_until(lambda: not breaker._open, "Redis is found again", seconds=5)
+    wait_until(lambda: not breaker._open, "Redis is found again")
 
 
 def test_limits_hold_in_each_process_while_redis_is_away(start: Start, stoppable_redis: StoppableRedis) -> None:

@@ -1,11 +1,11 @@
 """Servers: one that the tests of a module share, and those of one test."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.server.running import Server
+from tests.server.running import Server, Start
 
 
 @pytest.fixture(scope="module")
@@ -16,7 +16,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 @pytest.fixture
-def start(tmp_path: Path) -> Iterator[Callable[..., Server]]:
+def start(tmp_path: Path) -> Iterator[Start]:
     """Starts servers of one test; their directory is ``tmp_path``."""
     started: list[Server] = []
 

@@ -1,9 +1,11 @@
 """A server process of a test, and raw connections to it."""
 
 import os
+import select
 import socket
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -63,6 +65,10 @@ class Server:
         return [int(pid) for pid in children.split()]
 
 
+Start = Callable[..., Server]
+"""Starts a server of one test; its keywords are the server's."""
+
+
 def get(path: str, *, close: bool = False) -> bytes:
     ending = "Connection: close\r\n" if close else ""
     return f"GET {path} HTTP/1.1\r\nHost: test\r\n{ending}\r\n".encode()
@@ -98,6 +104,11 @@ def one_response(connection: socket.socket) -> tuple[bytes, bytes]:
 
 def status(response: bytes) -> int:
     return int(response.split(b" ", 2)[1]) if response else 0
+
+
+def is_answered(*connections: socket.socket) -> bool:
+    """Whether anything has come on one of the connections by now."""
+    return bool(select.select(connections, [], [], 0)[0])
 
 
 def seconds_since(moment: float) -> float:

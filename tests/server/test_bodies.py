@@ -4,7 +4,7 @@ import time
 
 import httpx2
 
-from tests.server.running import Server, get, one_response, received, seconds_since, status
+from tests.server.running import Server, Start, get, is_answered, one_response, received, seconds_since, status
 from tests.server.test_requests import post
 
 MEGABYTE = 1 << 20
@@ -35,10 +35,8 @@ def test_a_body_over_a_megabyte_arrives_whole(server: Server) -> None:
 def test_a_declared_body_over_the_cap_is_413_before_it_is_sent(server: Server) -> None:
     with server.connect() as connection:
         connection.sendall(post(b"/echo", b"Content-Length: 100000000", b"Expect: 100-continue"))
-        began = time.monotonic()
         response = received(connection)
     assert status(response) == 413
-    assert seconds_since(began) < 0.5
     assert b"application/problem+json" in response
 
 
@@ -72,22 +70,18 @@ def test_continue_is_said_to_a_body_that_may_come(server: Server) -> None:
 def test_a_body_that_does_not_arrive_in_time_is_408(server: Server) -> None:
     began = time.monotonic()
     assert status(server.ask(post(b"/echo", b"Content-Length: 10", body=b"abc"))) == 408
-    assert 0.5 < seconds_since(began) < 5
+    assert seconds_since(began) > 0.5
     assert status(server.ask(post(b"/echo", CHUNKED, body=b"3\r\nabc\r\n"))) == 408
 
 
-def test_slow_senders_hold_nobody_up(server: Server) -> None:
+def test_slow_senders_hold_nobody_up(start: Start) -> None:
+    server = start(body_seconds=60)
     slow = [server.connect() for _ in range(60)]
-    try:
-        for connection in slow:
-            connection.sendall(post(b"/echo", b"Content-Length: 1000", body=b"a"))
-        for _ in range(20):
-            began = time.monotonic()
-            assert status(server.ask(get("/echo", close=True))) == 200
-            assert seconds_since(began) < 0.5
-    finally:
-        for connection in slow:
-            connection.close()
+    for connection in slow:
+        connection.sendall(post(b"/echo", b"Content-Length: 1000", body=b"a"))
+    for _ in range(20):
+        assert status(server.ask(get("/echo", close=True))) == 200
+    assert not is_answered(*slow)
 
 
 def test_a_sender_that_goes_away_is_forgotten(server: Server) -> None:
@@ -104,10 +98,9 @@ def test_a_slow_request_holds_nobody_up_even_on_a_route_that_was_quick(server: S
             one_response(connection)
     waiting = [server.connect() for _ in range(2)]
     for connection in waiting:
-        connection.sendall(get("/slow/1000"))
-    began = time.monotonic()
+        connection.sendall(get("/slow/2000"))
     assert status(server.get("/echo")) == 200
-    assert seconds_since(began) < 0.5
+    assert not is_answered(*waiting)
     for connection in waiting:
         assert one_response(connection)[1] == b"slow"
         connection.close()

@@ -4,17 +4,14 @@ import os
 import resource
 import socket
 import struct
-from collections.abc import Callable
 from pathlib import Path
 
 from tests.server.applications import MEGABYTE
-from tests.server.running import Server, get, one_response, status
+from tests.server.running import Server, Start, get, one_response, status
 from tests.server.test_files import LONG
 from tests.server.test_floods import memory
 from tests.server.test_requests import HOST, post
 from tests.servers.subprocesses import wait_until
-
-Start = Callable[..., Server]
 
 ENDLESS = b"Content-Length: 3000000"
 STATES = {

@@ -1,20 +1,17 @@
 """What all callers together may hold of a worker: memory for what they send, and connections."""
 
 import socket
-from collections.abc import Callable
 
 import pytest
 
 from service.server.accepting import counted_as
 from tests.server.applications import MEGABYTE
-from tests.server.running import Server, get, one_response, received, status
+from tests.server.running import Server, Start, get, one_response, received, status
 from tests.server.test_files import DELETED, opened
 from tests.server.test_floods import FLOOD, memory
 from tests.server.test_lanes import head
 from tests.server.test_requests import post
 from tests.servers.subprocesses import wait_until
-
-Start = Callable[..., Server]
 
 HALF = 600_000
 """Bytes of which a megabyte has room for one, but not for two."""

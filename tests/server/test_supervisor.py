@@ -3,16 +3,13 @@
 import os
 import signal
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 from service.server.backoff import FIRST_SECONDS, MOST_SECONDS, Backoff
 from service.server.supervisor import MOST_SUCCESSORS
-from tests.server.running import Server, seconds_since, status
+from tests.server.running import Server, Start, seconds_since, status
 from tests.server.test_processes import is_gone
 from tests.servers.subprocesses import wait_until
-
-Start = Callable[..., Server]
 
 EARLY, LATE = "before it was ready", "after it was ready"
 
@@ -80,7 +77,7 @@ def test_a_stop_while_a_worker_starts_leaves_nothing_behind(start: Start, tmp_pa
     (worker,) = server.workers()
     began = time.monotonic()
     assert server.child.stop() == 0
-    assert seconds_since(began) < 10
+    assert seconds_since(began) < 30
     assert is_gone(worker)
 
 
