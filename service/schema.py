@@ -1,4 +1,4 @@
-"""The schema's version, and the row-level security that every migration builds with.
+"""The schema's migrations, and the row-level security that every migration builds with.
 
 ``upgrade`` and ``downgrade`` run the migrations; ``create_roles``, ``grant`` and
 ``protect`` are for the migrations themselves and do nothing on SQLite.
@@ -15,13 +15,11 @@ from pathlib import Path
 import sqlalchemy as sa
 from alembic import command, op
 from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
-from sqlalchemy import exc
 
-from service.database import PLATFORM_ROLE, TENANT_ROLE, TENANT_SETTING, make_engine
-from service.errors import Conflict, NotFound, Unavailable
+from service.database import NEWEST, PLATFORM_ROLE, TENANT_ROLE, TENANT_SETTING, connected, revision_of
+from service.errors import Conflict, NotFound
 
 _CREATE_ROLE = """
 DO $$
@@ -43,30 +41,6 @@ END $$;
 GRANT USAGE ON SCHEMA public TO {role};
 """
 
-# The server's login has no rights before it takes a role; before the first migration there may be none to take.
-_TAKE_PLATFORM_ROLE = """
-SELECT set_config('role', rolname, true) FROM pg_roles
-WHERE rolname = :role AND pg_has_role(current_user, oid, 'MEMBER')
-"""
-
-
-def head() -> str:
-    """Return the revision that this release needs."""
-    revision = _scripts().get_current_head()
-    assert revision is not None
-    return revision
-
-
-def current(url: str) -> str | None:
-    """Return the revision of the database, ``None`` where it has no tables yet.
-
-    :raises Unavailable: the database does not answer.
-    """
-    with _connected(url) as connection:
-        if connection.dialect.name == "postgresql":
-            connection.execute(sa.text(_TAKE_PLATFORM_ROLE), {"role": PLATFORM_ROLE})
-        return MigrationContext.configure(connection).get_current_revision()
-
 
 def upgrade(url: str, revision: str = "head") -> None:
     """Bring the database to ``revision``, each time from where it is.
@@ -75,7 +49,7 @@ def upgrade(url: str, revision: str = "head") -> None:
     :raises Unavailable: the database does not answer.
     """
     refuse_newer(url)
-    with _connected(url) as connection:
+    with connected(url) as connection:
         command.upgrade(_configuration(connection), revision)
         connection.commit()
 
@@ -83,7 +57,7 @@ def upgrade(url: str, revision: str = "head") -> None:
 def downgrade(url: str, revision: str) -> None:
     """Take the database back to ``revision``; ``base`` removes everything."""
     refuse_newer(url)
-    with _connected(url) as connection:
+    with connected(url) as connection:
         command.downgrade(_configuration(connection), revision)
         connection.commit()
 
@@ -111,8 +85,8 @@ def is_behind(url: str, revision: str) -> bool:
     try:
         target = _scripts().get_revision(revision)
     except CommandError as error:
-        raise NotFound(f"There is no revision {revision}; the newest is {head()}.") from error
-    at = current(url)
+        raise NotFound(f"There is no revision {revision}; the newest is {NEWEST}.") from error
+    at = revision_of(url)
     if at is None or target is None:
         return at is not None
     older = [script.revision for script in _scripts().iterate_revisions(at, "base")][1:]
@@ -124,14 +98,14 @@ def refuse_newer(url: str) -> None:
 
     :raises Conflict: with both revisions.
     """
-    revision = current(url)
+    revision = revision_of(url)
     if revision is None:
         return
     try:
         _scripts().get_revision(revision)
     except CommandError as error:
         raise Conflict(
-            f"The database is at revision {revision}, which this release does not know (its newest is {head()}). "
+            f"The database is at revision {revision}, which this release does not know (its newest is {NEWEST}). "
             "Install the newer release, or restore the database from before its migration.",
             code="database_newer",
         ) from error
@@ -200,15 +174,3 @@ def _configuration(connection: sa.Connection) -> Config:
     configuration = Config(attributes={"connection": connection})
     configuration.set_main_option("script_location", str(_location()))
     return configuration
-
-
-@contextmanager
-def _connected(url: str) -> Iterator[sa.Connection]:
-    engine = make_engine(url)
-    try:
-        with engine.connect() as connection:
-            yield connection
-    except exc.OperationalError as error:
-        raise Unavailable("The database does not answer.", code="database_unavailable") from error
-    finally:
-        engine.dispose()

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 from pydantic import SecretStr, ValidationError
 
-from service import schema
 from service.cli.data_directory import DataDirectory
 from service.cli.output import Failure
 from service.config import Settings, environment_name, unsafe_secret
+from service.database import NEWEST, revision_of
 from service.errors import Unavailable
 
 if TYPE_CHECKING:
@@ -65,11 +65,23 @@ def require_schema(settings: Settings) -> None:
     file = database_file(settings)
     if file is not None and not file.exists():
         raise Failure(f"There is no database at {file}; `modelward migrate` makes one, and so does `modelward up`.")
-    url = settings.resolved_database_url
-    schema.refuse_newer(url)
-    revision = schema.current(url)
-    if revision != schema.head():
-        raise Failure(f"The database is at revision {revision}, not {schema.head()}; run `modelward migrate` first.")
+    revision = known_revision(settings.resolved_database_url)
+    if revision != NEWEST:
+        raise Failure(f"The database is at revision {revision}, not {NEWEST}; run `modelward migrate` first.")
+
+
+def known_revision(url: str) -> str | None:
+    """Return the revision of the database, ``None`` where it has no tables yet.
+
+    :raises Conflict: a newer release has migrated it.
+    :raises Unavailable: it does not answer.
+    """
+    revision = revision_of(url)
+    if revision not in {None, NEWEST}:
+        from service import schema  # noqa: PLC0415 - it brings alembic, which no ordinary start need wait for
+
+        schema.refuse_newer(url)
+    return revision
 
 
 def database_file(settings: Settings) -> Path | None:

@@ -7,6 +7,7 @@ from service.cli.data_directory import DataDirectory
 from service.cli.installation import database_file, read_settings
 from service.cli.output import Failure, Output, with_output
 from service.config import Settings
+from service.database import NEWEST, revision_of
 
 
 @click.command()
@@ -42,7 +43,7 @@ def migrate(output: Output, revision: str, check: bool, yes: bool) -> None:
 def _revision(settings: Settings, url: str) -> str | None:
     # Asking SQLite would make the file, and --check changes nothing.
     file = database_file(settings)
-    return None if file is not None and not file.exists() else schema.current(url)
+    return None if file is not None and not file.exists() else revision_of(url)
 
 
 def _move(url: str, revision: str, *, sure: bool) -> None:
@@ -52,7 +53,6 @@ def _move(url: str, revision: str, *, sure: bool) -> None:
 
 
 def _report(output: Output, before: str | None, now: str | None, *, check: bool) -> None:
-    newest = schema.head()
-    output.record({"before": before, "revision": now, "newest": newest}, brief=now)
-    if check and now != newest:
-        raise Failure(f"The database is at revision {now}, not {newest}; run `modelward migrate`.")
+    output.record({"before": before, "revision": now, "newest": NEWEST}, brief=now)
+    if check and now != NEWEST:
+        raise Failure(f"The database is at revision {now}, not {NEWEST}; run `modelward migrate`.")

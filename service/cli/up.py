@@ -11,12 +11,12 @@ from typing import Final
 import click
 from pydantic import SecretStr
 
-from service import schema
 from service.cli.data_directory import QUICKSTART_FILE, SECRET_FILE, DataDirectory, Quickstart
-from service.cli.installation import database_file, operate, read_settings, require_secret_opens
+from service.cli.installation import database_file, known_revision, operate, read_settings, require_secret_opens
 from service.cli.launch import base_url, free_port, run_server
 from service.cli.output import Failure
 from service.config import Settings, unsafe
+from service.database import NEWEST, revision_of
 
 REFUSED_HERE_TOO: Final = ("MODELWARD_SECRET_KEY", "MODELWARD_REDIS_URL", "MODELWARD_CORS_ORIGINS")
 
@@ -80,8 +80,7 @@ def _with_secret(settings: Settings, directory: DataDirectory) -> Settings:
 
 def _refuse_newer(settings: Settings) -> bool:
     """Refuse a database of a newer release; return whether there is anything in it."""
-    schema.refuse_newer(settings.resolved_database_url)
-    return schema.current(settings.resolved_database_url) is not None
+    return known_revision(settings.resolved_database_url) is not None
 
 
 def _prepare(settings: Settings, directory: DataDirectory) -> Quickstart:
@@ -89,7 +88,9 @@ def _prepare(settings: Settings, directory: DataDirectory) -> Quickstart:
     from service.cli.first_start import finish_first_start  # noqa: PLC0415
 
     url = settings.migration_url or settings.resolved_database_url
-    if schema.current(url) != schema.head():
+    if revision_of(url) != NEWEST:
+        from service import schema  # noqa: PLC0415 - it brings alembic, for which only a first start should wait
+
         _say("Migrating the database ...")
         schema.upgrade(url)
     with operate(settings) as services:

@@ -17,6 +17,7 @@ import service.registry.tables
 import service.tenants.tables  # noqa: F401 - the three modules declare every table of Base
 from service import schema
 from service.database import (
+    NEWEST,
     PLATFORM,
     PLATFORM_ROLE,
     TENANT_ROLE,
@@ -26,6 +27,7 @@ from service.database import (
     TenantOwned,
     UtcDateTime,
     now,
+    revision_of,
 )
 from tests.servers.postgresql import PostgresqlServer
 
@@ -111,9 +113,9 @@ def test_the_migrations_make_exactly_what_the_code_declares(database_url: str) -
 
 
 def test_the_schema_goes_up_down_and_up_again(database_url: str) -> None:
-    assert schema.current(database_url) is None
+    assert revision_of(database_url) is None
     schema.upgrade(database_url)
-    assert schema.current(database_url) == schema.head()
+    assert revision_of(database_url) == NEWEST == revisions()[-1]
     first = shape(database_url)
     schema.downgrade(database_url, "base")
     assert list(shape(database_url)) == ["alembic_version"]
@@ -269,7 +271,7 @@ def test_the_login_itself_reads_no_table_until_it_takes_a_role(login: Login) -> 
 
 
 def test_the_login_can_tell_the_schemas_revision(login: Login) -> None:
-    assert schema.current(login.url) == schema.head()
+    assert revision_of(login.url) == NEWEST
 
 
 def test_a_tenant_cannot_alter_or_erase_its_trail(login: Login) -> None:

@@ -2,22 +2,22 @@
 
 import pytest
 
-from service import schema
+from service.database import NEWEST, revision_of
 from tests.cli.conftest import CommandLine, Setting
 
 
 def test_it_migrates_an_empty_directory(cli: CommandLine) -> None:
-    assert cli.json("migrate") == {"before": None, "revision": schema.head(), "newest": schema.head()}
+    assert cli.json("migrate") == {"before": None, "revision": NEWEST, "newest": NEWEST}
     assert cli.data_dir.stat().st_mode & 0o777 == 0o700
 
 
 def test_it_needs_no_secret_key(cli: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MODELWARD_SECRET_KEY")
-    assert cli.json("migrate")["revision"] == schema.head()
+    assert cli.json("migrate")["revision"] == NEWEST
 
 
 def test_what_is_done_is_not_done_again(migrated: CommandLine) -> None:
-    assert migrated.json("migrate")["before"] == schema.head()
+    assert migrated.json("migrate")["before"] == NEWEST
 
 
 def test_check_changes_nothing_and_says_so(cli: CommandLine) -> None:
@@ -26,12 +26,12 @@ def test_check_changes_nothing_and_says_so(cli: CommandLine) -> None:
 
 
 def test_check_is_content_with_the_newest(migrated: CommandLine) -> None:
-    assert migrated.prints("migrate", "--check", "-q") == f"{schema.head()}\n"
+    assert migrated.prints("migrate", "--check", "-q") == f"{NEWEST}\n"
 
 
 def test_going_back_asks_first(migrated: CommandLine) -> None:
     assert migrated.run("migrate", "--to", "base", input="n\n").exit_code == 1
-    assert migrated.json("migrate", "--check")["revision"] == schema.head()
+    assert migrated.json("migrate", "--check")["revision"] == NEWEST
     assert migrated.run("migrate", "--to", "base", input="y\n").exit_code == 0
     assert migrated.json("migrate")["before"] is None
 
@@ -60,5 +60,5 @@ def test_an_unreachable_database_is_one_line(cli: CommandLine, setting: Setting)
 def test_the_owner_migrates_where_it_is_named(cli: CommandLine, setting: Setting, postgresql_url: str) -> None:
     setting("DATABASE_URL", "postgresql+psycopg://nobody@127.0.0.1:1/none")
     setting("MIGRATION_URL", postgresql_url)
-    assert cli.json("migrate")["revision"] == schema.head()
-    assert schema.current(postgresql_url) == schema.head()
+    assert cli.json("migrate")["revision"] == NEWEST
+    assert revision_of(postgresql_url) == NEWEST

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy import exc
 
 from service import schema
-from service.database import PLATFORM, Database
+from service.database import NEWEST, PLATFORM, Database, revision_of
 from tests.architecture.test_migrations import counts_of_models_and_bytes, have_models_and_bytes
 from tests.servers.postgresql import StoppablePostgresql
 
@@ -55,7 +55,7 @@ def test_the_owner_migrates_and_the_login_serves(server: StoppablePostgresql) ->
     with database.read("ten_nobody") as session:
         assert session.scalar(sa.text("SELECT count(*) FROM tenants")) == 0
     database.dispose()
-    assert schema.current(url(server, "modelward")) == schema.head()
+    assert revision_of(url(server, "modelward")) == NEWEST
 
 
 def test_the_owner_fills_what_a_migration_adds(server: StoppablePostgresql) -> None:
