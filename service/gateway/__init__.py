@@ -73,7 +73,7 @@ class Gateway:
         self._behind_proxies(lambda _environ, _start: [])(seen, lambda *_: None)
         return auth.body_limit(self._app, self._services, seen)
 
-    def lane(self, environ: Environ) -> tuple[str, int]:
+    def lane(self, environ: Environ) -> tuple[str, int, int]:
         """Return whose share of the threads a request is taken from, and how many they may have under way."""
         seen = dict(environ)
         self._behind_proxies(lambda _environ, _start: [])(seen, lambda *_: None)

@@ -111,10 +111,11 @@ def identify(services: Services, environ: Environ, before_lookup: Callable[[], N
     )
 
 
-def lane(app: Flask, services: Services, environ: Environ) -> tuple[str, int]:
-    """Return whose request this is, and how many they may have under way in a process.
+def lane(app: Flask, services: Services, environ: Environ) -> tuple[str, int, int]:
+    """Return whose request this is, how many they may have under way in a process, and the weight of their turns.
 
-    It is the tenant's, or the address's where finding the tenant would take a look-up.
+    It is the tenant's, or the address's where finding the tenant would take a look-up. A
+    tenant has turns in proportion to what its plan lets it have under way.
     """
     sent = environ.get("HTTP_X_API_KEY") or environ.get("HTTP_AUTHORIZATION", "").partition(" ")[2].strip()
     if sent.startswith(KEY_PREFIX):
@@ -124,12 +125,15 @@ def lane(app: Flask, services: Services, environ: Environ) -> tuple[str, int]:
     return _address(environ) if claims is None else _tenant(claims["tenant"], services.tokens.known(claims))
 
 
-def _tenant(slug: str, principal: Principal | None) -> tuple[str, int]:
-    return f"tenant {slug}", UNKNOWN_UNDER_WAY if principal is None else principal.plan.max_concurrency
+def _tenant(slug: str, principal: Principal | None) -> tuple[str, int, int]:
+    if principal is None:
+        return f"tenant {slug}", UNKNOWN_UNDER_WAY, 1
+    most = principal.plan.max_concurrency
+    return f"tenant {slug}", most, max(1, most)
 
 
-def _address(environ: Environ) -> tuple[str, int]:
-    return f"address {environ.get('REMOTE_ADDR', '')}", UNKNOWN_UNDER_WAY
+def _address(environ: Environ) -> tuple[str, int, int]:
+    return f"address {environ.get('REMOTE_ADDR', '')}", UNKNOWN_UNDER_WAY, 1
 
 
 def body_limit(app: Flask, services: Services, environ: Environ) -> int | None:

@@ -11,10 +11,15 @@ from service.server.requests import Refusal
 
 
 class Lane(NamedTuple):
-    """Whose request it is, and how many they may have under way in this process, waiting ones included."""
+    """Whose request it is.
+
+    ``most`` is how many they may have under way in this process, waiting ones included;
+    ``weight`` how many of theirs are answered for one of a caller of weight 1, where both wait.
+    """
 
     name: str
     most: int
+    weight: int = 1
 
 
 class _Places:

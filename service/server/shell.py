@@ -105,9 +105,9 @@ class Shell:
         self._pace.ran_on_loop(key, time.perf_counter() - began)
         return answer
 
-    def caller(self, environ: Environ) -> str:
-        """Return whose request it is: the tenant, or the address of one who is not known."""
-        return self._lane(environ).name
+    def lane(self, environ: Environ) -> Lane:
+        """Return whose request it is: the tenant's, or that of the address of one who is not known."""
+        return self._lane(environ)
 
     def refused(self, refusal: Refusal, environ: Environ | None) -> Answer:
         """Return how a refusal is told; its connection ends with it, because more of the request may come."""

@@ -15,6 +15,7 @@ from service.config import Settings
 from service.server.accepting import Acceptor
 from service.server.connection import Connection
 from service.server.handler import Watched
+from service.server.lanes import Lane
 from service.server.requests import Environ, Refusal
 from service.server.responses import rendered_head
 from service.server.room import Room
@@ -63,7 +64,7 @@ class Worker:
         self._unsent: list[Watched] = []
         self._turns: Turns[Watched] = Turns()
         self._taking = False
-        self._callers: dict[str, str] = {}
+        self._callers: dict[str, Lane] = {}
         self._acceptor: Acceptor
         self._left: asyncio.Event
 
@@ -100,17 +101,18 @@ class Worker:
 
     def has_work(self, connection: Watched, environ: Environ) -> None:
         """Answer a request of a connection when it is its caller's turn."""
-        self._turns.add(self._caller(environ), connection)
+        caller = self._caller(environ)
+        self._turns.add(caller.name, connection, caller.weight)
         if not self._taking:
             self._taking = True
             self._loop.call_soon(self._take_turns)
 
-    def _caller(self, environ: Environ) -> str:
+    def _caller(self, environ: Environ) -> Lane:
         """Return who asks; what the shell said of a credential is remembered until the next look at deadlines."""
         credential = environ.get("HTTP_X_API_KEY") or environ.get("HTTP_AUTHORIZATION") or ""
         caller = self._callers.get(credential)
         if caller is None:
-            caller = self._shell.caller(environ)
+            caller = self._shell.lane(environ)
             if credential and len(self._callers) < REMEMBERED_CALLERS:
                 self._callers[credential] = caller
         return caller

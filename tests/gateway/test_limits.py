@@ -9,6 +9,7 @@ import pytest
 import sqlalchemy as sa
 from werkzeug.test import TestResponse
 
+from service.gateway.auth import UNKNOWN_UNDER_WAY
 from service.gateway.tokens import claims_of
 from service.ids import random_name
 from service.tenants import key_format
@@ -162,13 +163,14 @@ def test_requests_that_need_no_credential_are_limited_by_address(start: Start) -
 
 def test_a_request_is_its_tenant_s_once_its_key_is_known(running: Running) -> None:
     environ = {"REMOTE_ADDR": "192.0.2.7", "HTTP_X_API_KEY": running.key}
-    assert running.gateway.lane(environ)[0] == "address 192.0.2.7"
+    assert running.gateway.lane(environ) == ("address 192.0.2.7", UNKNOWN_UNDER_WAY, 1)
     token = {"HTTP_X_API_KEY": "", "HTTP_AUTHORIZATION": f"Bearer {running.token()}"}
     running.ask("/any", key=running.key)
     running.ask("/any", headers={"Authorization": token["HTTP_AUTHORIZATION"]})
     principal = running.principal()
     for sent in ({}, {"HTTP_AUTHORIZATION": f"Bearer {running.key}"}, token):
-        assert running.gateway.lane({**environ, **sent}) == ("tenant acme", principal.plan.max_concurrency)
+        most = principal.plan.max_concurrency
+        assert running.gateway.lane({**environ, **sent}) == ("tenant acme", most, most)
     running.services.tenants.change(Principal.operator(), "acme", name="Changed")
     for sent in ({}, token):
         assert running.gateway.lane({**environ, **sent})[0] == "tenant acme"
