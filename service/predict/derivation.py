@@ -13,8 +13,8 @@ from service.confinement import Limits, wire
 from service.confinement.places import Places
 from service.confinement.strikes import Strikes
 from service.errors import ChildFailed, DeadlineExceeded, ModelCrashed, ModelwardError, Unavailable
-from service.predict.packing import unpack
-from service.predict.runners import UNREADABLE, Runners, key_of, unreadable
+from service.predict.packing import UNREADABLE, unpack
+from service.predict.runners import Runners, key_of, unreadable
 from service.registry.resolution import ResolvedVersion
 from service.runtimes.forms import Form
 

@@ -9,8 +9,7 @@ import warnings
 from service.artifacts import serialization
 from service.confinement import wire
 from service.errors import Unavailable
-from service.predict.packing import pack
-from service.predict.runners import UNREADABLE
+from service.predict.packing import UNREADABLE, pack
 from service.runtimes.derivation.derive import derive
 
 

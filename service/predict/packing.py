@@ -20,6 +20,9 @@ from service.runtimes.forms import Form, UnfitError
 
 MOST_NESTED: Final = 16
 
+UNREADABLE: Final = "artifact_unreadable"
+"""The code by which a child says that a version's own file makes no estimator."""
+
 _MODULES: Final = {
     "Averages": "leaves",
     "Chain": "chain",

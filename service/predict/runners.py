@@ -21,6 +21,7 @@ from service.artifacts.store import ArtifactStore
 from service.confinement import Attachment, Confinement, Fate, LostError, Residence, wire
 from service.errors import DeadlineExceeded, Invalid, ModelCrashed, ModelwardError, Unavailable
 from service.predict.arrays import decode, encode
+from service.predict.packing import UNREADABLE
 from service.registry.resolution import ResolvedVersion
 from service.server import waiting
 from service.telemetry import Telemetry
@@ -32,7 +33,6 @@ TRIES: Final = 4
 """How often a call is begun at most, where others are to blame that it does not end."""
 
 RETRY_SECONDS: Final = 1
-UNREADABLE: Final = "artifact_unreadable"
 
 Array: TypeAlias = np.ndarray[Any, Any]
 Reply: TypeAlias = tuple[dict[str, Any], bytearray]

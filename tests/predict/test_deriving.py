@@ -8,8 +8,7 @@ from sklearn.linear_model import LogisticRegression
 from service.confinement import wire
 from service.errors import Unavailable
 from service.predict.deriving import send_forms
-from service.predict.packing import unpack
-from service.predict.runners import UNREADABLE
+from service.predict.packing import UNREADABLE, unpack
 from service.runtimes.derivation.derive import NUMPY
 
 pytestmark = pytest.mark.usefixtures("one_thread")
