@@ -99,57 +99,85 @@ class RedisWindows(SlidingStorage):
         self._fallback = MemoryWindows()
         self._lock = threading.Lock()
         self._leases: OrderedDict[str, _Lease] = OrderedDict()
+        self._taking: set[str] = set()
+        """Keys of which a thread takes several places just now."""
         self._ahead = 0.0
 
     def acquire_all(self, entries: Sequence[Entry]) -> tuple[bool, list[Window]]:
         """Count one request under every key if it fits under every one."""
         now = self.clock() + self._ahead
+        fits, wanted = False, [0] * len(entries)
         with self._lock:
-            leases = [self._leases.get(entry.key) for entry in entries]
-            held = [lease is not None and lease.holds(entry, now) for lease, entry in zip(leases, entries, strict=True)]
-            if all(held):
-                return True, [lease.give(now) for lease in leases if lease is not None]
+            leases = [self._lease(entry, now) for entry in entries]
+            # A place of each lease is this request's while Redis is asked for the others.
+            given = [lease.give(now) if lease else None for lease in leases]
+            if all(leases):
+                return True, [window for window in given if window is not None]
+            wanted = [0 if lease else self._wanted(entry) for lease, entry in zip(leases, entries, strict=True)]
         try:
-            return self._take(entries, held)
+            fits, moment, found = self._take(entries, wanted)
+            if not fits:
+                return False, [window for window, _ in found]
+            with self._lock:
+                return True, [
+                    window or self._given(entry.key, *each, moment)
+                    for window, entry, each in zip(given, entries, found, strict=True)
+                ]
         except Away:
             return self._fallback.acquire_all(entries)
+        finally:
+            with self._lock:
+                self._taking -= {entry.key for entry, many in zip(entries, wanted, strict=True) if many > 1}
+                for entry, lease in zip(entries, leases, strict=True):
+                    if lease and not fits:
+                        self._put_back(entry.key, lease)
 
-    def _take(self, entries: Sequence[Entry], held: list[bool]) -> tuple[bool, list[Window]]:
-        """Take places where none are held; nothing is taken, and none is given out, unless each has one."""
+    def _lease(self, entry: Entry, now: float) -> _Lease | None:
+        lease = self._leases.get(entry.key)
+        return lease if lease is not None and lease.holds(entry, now) else None
+
+    def _put_back(self, key: str, lease: _Lease) -> None:
+        """Put a place back that was not used, into the lease that another thread has got since, if one has."""
+        present = self._leases.get(key, lease)
+        same = present.index == lease.index and present.window.limit == lease.window.limit
+        (present if same else lease).left += 1
+
+    def _wanted(self, entry: Entry) -> int:
+        """Return how many places to ask for; one, where another thread takes several of that key just now."""
+        ahead = entry.limit // self._share
+        if ahead <= 1 or entry.key in self._taking:
+            return 1
+        self._taking.add(entry.key)
+        return ahead
+
+    def _take(self, entries: Sequence[Entry], wanted: list[int]) -> tuple[bool, float, list[tuple[Window, int]]]:
+        """Take places; none at all, unless there is one of each that is wanted.
+
+        :returns: whether there was, the moment, and for each entry its window and the places taken.
+        """
         arguments: list[int] = []
-        for entry, has in zip(entries, held, strict=True):
-            arguments += (entry.limit, entry.seconds, 0 if has else max(1, entry.limit // self._share))
+        for entry, many in zip(entries, wanted, strict=True):
+            arguments += (entry.limit, entry.seconds, many)
         keys = [entry.key for entry in entries]
         # One text is read faster than a list of numbers.
         answer, moment, *counts = self._breaker.call(lambda: self._script(keys, arguments)).split()
-        fits = answer == b"1"
         now = float(moment)
         self._ahead = now - self.clock()
-        quadruples = zip(entries, held, counts[::4], counts[1::4], counts[2::4], counts[3::4], strict=True)
-        with self._lock:
-            windows = [
-                self._given(
-                    Window(entry.limit, entry.seconds, int(previous), int(current), float(elapsed)),
-                    entry.key,
-                    int(taken) if fits else 0,
-                    now,
-                    held=has and fits,
-                )
-                for entry, has, previous, current, elapsed, taken in quadruples
-            ]
-        return fits, windows
+        quadruples = zip(entries, counts[::4], counts[1::4], counts[2::4], counts[3::4], strict=True)
+        found = [
+            (Window(entry.limit, entry.seconds, int(previous), int(current), float(elapsed)), int(taken))
+            for entry, previous, current, elapsed, taken in quadruples
+        ]
+        return answer == b"1", now, found
 
-    def _given(self, window: Window, key: str, taken: int, now: float, *, held: bool) -> Window:
-        """Return a window with one of the places given out, and keep the others."""
-        if taken > 1:
-            lease = self._leases[key] = _Lease(window, int(now // window.seconds), taken)
-            if len(self._leases) > MOST_LEASES:
-                self._leases.popitem(last=False)
-            return lease.give(now)
-        lease_before = self._leases.get(key)
-        if held and lease_before is not None and lease_before.left > 0:
-            return lease_before.give(now)
-        return window
+    def _given(self, key: str, window: Window, taken: int, now: float) -> Window:
+        """Return a window with one of the places taken given out, and keep the others."""
+        if taken <= 1:
+            return window
+        lease = self._leases[key] = _Lease(window, int(now // window.seconds), taken)
+        if len(self._leases) > MOST_LEASES:
+            self._leases.popitem(last=False)
+        return lease.give(now)
 
     def check(self) -> bool:
         """Whether Redis answers."""

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from limits import RateLimitItemPerHour
@@ -153,6 +154,23 @@ def test_places_taken_ahead_cost_one_round_trip_and_never_more_than_the_limit(re
     calls = client.info("commandstats")["cmdstat_evalsha"]["calls"] - before
     assert limit * 0.99 <= admitted <= limit
     assert calls < limit / 4 + (2 * limit - admitted)
+
+
+def test_threads_that_take_ahead_at_once_lose_no_place_and_give_out_none_twice(redis_server: RedisServer) -> None:
+    redis_server.empty()
+    client = connect_redis(redis_server.url)
+    windows = RedisWindows(breaker=Breaker(connect_redis(redis_server.url)), workers=2)
+    keys, tenant = [Entry(f"{{t}}k{number}", 600, HOUR) for number in range(3)], Entry("{t}t", 4000, HOUR)
+
+    def take(number: int) -> list[bool]:
+        return [windows.acquire_all([keys[number % len(keys)], tenant])[0] for _ in range(300)]
+
+    with ThreadPoolExecutor(9) as threads:
+        taken = list(threads.map(take, range(9)))
+    for number in range(len(keys)):
+        assert sum(map(sum, taken[number :: len(keys)])) == 600
+    lease = windows._leases[tenant.key]
+    assert int(client.hget(tenant.key, "c") or 0) - lease.left == 3 * 600
 
 
 def test_the_state_counts_what_was_given_out_and_not_what_was_taken_ahead(redis_server: RedisServer) -> None:
