@@ -48,7 +48,12 @@ def create(output: Output, slug: str, plan: str, name: str | None) -> None:
 @click.option("--status", type=click.Choice(["active", "suspended"]), help="Only those that stand so.")
 @with_output
 def list_tenants(output: Output, status: str | None) -> None:
-    """List the tenants."""
+    """List the tenants.
+
+    \b
+    modelward tenant list
+    modelward tenant list --status suspended --json
+    """
     with operate() as services:
         tenants = list(every(lambda cursor: services.tenants.list(PAGE_SIZE, cursor, status)))
     output.rows(tenants, columns=["slug", "name", "plan", "status", "created_at"])
@@ -58,7 +63,11 @@ def list_tenants(output: Output, status: str | None) -> None:
 @click.argument("slug")
 @with_output
 def show(output: Output, slug: str) -> None:
-    """Show the tenant SLUG."""
+    """Show the tenant SLUG.
+
+    \b
+    modelward tenant show acme
+    """
     with operate() as services:
         output.record(services.tenants.get(slug), brief=slug)
 
@@ -88,6 +97,9 @@ def suspend(output: Output, slug: str, reason: str) -> None:
     """Refuse every request of the tenant SLUG until it is resumed; nothing is lost.
 
     Every worker knows within a second.
+
+    \b
+    modelward tenant suspend acme --reason "unpaid"
     """
     with operate() as services:
         output.record(services.tenants.suspend(Principal.operator(), slug, reason), brief=slug)
@@ -98,7 +110,11 @@ def suspend(output: Output, slug: str, reason: str) -> None:
 @click.option("--reason", default="", help="Why, for the audit trail.")
 @with_output
 def resume(output: Output, slug: str, reason: str) -> None:
-    """Let the suspended tenant SLUG call again."""
+    """Let the suspended tenant SLUG call again.
+
+    \b
+    modelward tenant resume acme --reason "paid"
+    """
     with operate() as services:
         output.record(services.tenants.resume(Principal.operator(), slug, reason), brief=slug)
 
@@ -108,7 +124,12 @@ def resume(output: Output, slug: str, reason: str) -> None:
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @with_output
 def delete(output: Output, slug: str, yes: bool) -> None:
-    """Delete the tenant SLUG with everything it owns: keys, models, artifacts, usage. It cannot be undone."""
+    """Delete the tenant SLUG with everything it owns: keys, models, artifacts, usage. It cannot be undone.
+
+    \b
+    modelward tenant delete acme
+    modelward tenant delete acme --yes      # in a script, which nobody can answer
+    """
     if not yes:
         click.confirm(f"Delete {slug} with all its models and keys, for good?", abort=True, err=True)
     with operate() as services:
