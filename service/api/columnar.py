@@ -1,4 +1,4 @@
-"""Predictions over bodies and answers that are files: Arrow streams and Parquet.
+"""Predictions over bodies and answers that are files: Arrow streams, Parquet, and bodies in CSV.
 
 One version answers for all rows, batch by batch. Nothing is answered before the last batch
 is: until then the answer grows in a temporary file, so that an error in any row is an
@@ -27,7 +27,7 @@ from service.gateway.context import environ, exchange, principal, services
 from service.gateway.encodings import no_room
 from service.ids import new_id
 from service.predict.bulk import can_read, most_rows
-from service.registry.cells import ARROW, PARQUET
+from service.registry.cells import ARROW, CSV, PARQUET
 from service.registry.resolution import ResolvedVersion
 from service.registry.rows import Array
 from service.server import FileBody, waiting
@@ -37,7 +37,12 @@ FORMS: Final = {
     "application/vnd.apache.arrow.stream": ARROW,
     "application/vnd.apache.parquet": PARQUET,
 }
-"""The form of each media type beside JSON."""
+"""The form of each media type beside JSON in which an answer can be."""
+
+BODIES: Final = {"text/csv": CSV, **FORMS}
+"""The form of each media type beside JSON in which rows can come."""
+
+_CHARSETS: Final = frozenset({"utf-8", "us-ascii"})
 
 AVAILABLE: Final = can_read()
 INSTALL: Final = "The operator of this server has to install modelward[bulk] for Arrow and Parquet."
@@ -55,9 +60,15 @@ def form_of_body() -> str | None:
 
     :raises Unsupported: it is one, and this server cannot read it.
     """
-    form = FORMS.get(request.mimetype)
-    if form is not None and not AVAILABLE:
+    form = BODIES.get(request.mimetype)
+    if form == CSV:
+        if request.mimetype_params.get("charset", "utf-8").lower() not in _CHARSETS:
+            raise Unsupported("CSV is read as UTF-8; send it so.", code="unsupported_media_type")
+    elif form is not None and not AVAILABLE:
         raise Unsupported(f"{form} cannot be read here. {INSTALL}", code="unsupported_media_type")
+    elif form is None and request.mimetype != JSON:
+        possible = ", ".join([JSON, *BODIES])
+        raise Unsupported(f"Send the body as one of {possible}.", code="unsupported_media_type")
     return form
 
 

@@ -95,7 +95,7 @@ class Options(Query):
 
 _contract: Final[dict[str, Any]] = {
     "query": Options,
-    "documents": {JSON: Rows, **dict.fromkeys(columnar.FORMS)},
+    "documents": {JSON: Rows, **dict.fromkeys(columnar.BODIES)},
     "answer": Predicted,
     "files": tuple(columnar.FORMS),
     "refuses": (Conflict, Unacceptable),

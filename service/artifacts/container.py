@@ -17,13 +17,16 @@ from dataclasses import dataclass
 from typing import Final
 
 from service.artifacts import array_files
-from service.artifacts.formats import HOW_TO_CONVERT, pickle_refused
+from service.artifacts.formats import HOW_TO_CONVERT, WHY_NO_PICKLE, pickle_refused
 from service.errors import Finding, Rejected, Unsupported
 
 SCHEMA: Final = "schema.json"
 MAX_FINDINGS: Final = 20
 
 _END: Final = struct.Struct("<4s4H2LH")
+_FOREIGN: Final = f"The file's container is not one that skops writes. {HOW_TO_CONVERT}"
+_PICKLES: Final = (".pkl", ".pickle", ".joblib", ".sav")
+_PICKLE: Final = f"; it is a pickle by its name. {WHY_NO_PICKLE}"
 _MEMBER: Final = re.compile(r"schema\.json|[0-9]{1,20}\.np[yz]")
 _DIRECTORY_ENTRY: Final = 46 + 64
 _LOCAL_HEADER: Final = 30
@@ -121,7 +124,7 @@ def _member(member: zipfile.ZipInfo, bounds: Bounds) -> Iterator[Finding]:
     at = member.filename[:100]
     most = bounds.schema if member.filename == SCHEMA else bounds.entry
     if not _MEMBER.fullmatch(member.filename) or member.orig_filename != member.filename:
-        yield Finding(at, "is no name that skops gives to a member")
+        yield Finding(at, f"is no name that skops gives to a member{_PICKLE if at.endswith(_PICKLES) else ''}")
     if member.compress_type not in {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}:
         yield Finding(at, "is neither stored nor deflated")
     if member.flag_bits & 1:
@@ -154,8 +157,8 @@ def _gaps(archive: zipfile.ZipFile) -> Iterator[Finding]:
 def _refuse(findings: Iterator[Finding]) -> None:
     first = list(itertools.islice(findings, MAX_FINDINGS))
     if first:
-        raise Rejected("The file's container is not one that skops writes.", findings=first)
+        raise Rejected(_FOREIGN, findings=first)
 
 
 def _rejected(at: str, message: str) -> Rejected:
-    return Rejected("The file's container is not one that skops writes.", findings=[Finding(at, message)])
+    return Rejected(_FOREIGN, findings=[Finding(at, message)])

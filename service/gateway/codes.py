@@ -70,6 +70,7 @@ CODES: Final[dict[str, str]] = {
     "address_not_allowed": "The credential may not be used from this address.",
     # What is there, and its state.
     "not_found": "There is nothing of that name within the caller's reach.",
+    "no_ready_version": "The model has no version that is ready, and no alias says which to ask.",
     "conflict": "The present state does not allow it.",
     "state_changed": "What the request builds on was removed meanwhile.",
     "model_exists": "There is a model of that name.",

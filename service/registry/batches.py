@@ -21,8 +21,8 @@ import pyarrow.parquet
 from service.confinement.child import Talk
 from service.errors import Finding, Malformed, ModelwardError
 from service.registry.cells import PARQUET, Cells, frame_of, out_of_memory
-from service.registry.columns import AT, ColumnReader
-from service.registry.rows import Column, mismatch
+from service.registry.columns import ColumnReader
+from service.registry.rows import AT, Column, mismatch
 
 MOST_TEXT_BYTES: Final = 8 << 20
 """Of the strings in one frame, but that a single row may have more."""

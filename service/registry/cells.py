@@ -16,7 +16,8 @@ from service.registry.rows import Array, Column
 
 ARROW: Final = "Arrow"
 PARQUET: Final = "Parquet"
-"""Forms of files: a stream of Arrow's interprocess format, and a Parquet file."""
+CSV: Final = "CSV"
+"""Forms of files: a stream of Arrow's interprocess format, a Parquet file, and lines of text (RFC 4180)."""
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
 

@@ -9,7 +9,7 @@ module beside it that needs pyarrow to read.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from itertools import islice
+from itertools import chain, islice
 from typing import Any, Final
 
 import numpy as np
@@ -17,9 +17,16 @@ import pyarrow as pa
 
 from service.errors import Finding
 from service.registry.cells import Cells
-from service.registry.rows import EXACT_INTEGERS, EXPECTED, MAXIMUM_FINDINGS, Array, Column, mismatch
-
-AT: Final = "inputs"
+from service.registry.rows import (
+    AT,
+    EXACT_INTEGERS,
+    EXPECTED,
+    MAXIMUM_FINDINGS,
+    Array,
+    Column,
+    differing_names,
+    mismatch,
+)
 
 _EXTENSION: Final = b"ARROW:extension:name"
 _SHOWN: Final = 100
@@ -35,8 +42,9 @@ class ColumnReader:
 
         :raises Invalid: naming each column that is unknown, missing, there twice or of another type.
         """
-        places: dict[str, int] = {}
-        findings = list(islice(_differences(columns, schema, places), MAXIMUM_FINDINGS + 1))
+        places = {name: place for place, name in enumerate(schema.names)}
+        different = chain(differing_names(columns, schema.names), _differing_types(columns, schema, places))
+        findings = list(islice(different, MAXIMUM_FINDINGS + 1))
         if findings:
             raise mismatch(findings)
         self._inputs = [(column, places[column.name]) for column in columns]
@@ -70,21 +78,10 @@ class ColumnReader:
             yield Finding(f"{AT}[{first_row + row}].{self._inputs[position][0].name}", message)
 
 
-def _differences(columns: Sequence[Column], schema: pa.Schema, places: dict[str, int]) -> Iterator[Finding]:
-    """Yield what is wrong with the columns, and put where each stands into ``places``."""
-    known = {column.name for column in columns}
-    for place, name in enumerate(schema.names):
-        if name not in known:
-            yield Finding(f"{AT}.{name[:_SHOWN]}", "is not an input of this model")
-        elif name in places:
-            yield Finding(f"{AT}.{name}", "is there twice")
-        places[name] = place
+def _differing_types(columns: Sequence[Column], schema: pa.Schema, places: dict[str, int]) -> Iterator[Finding]:
     for column in columns:
-        if column.name not in places:
-            yield Finding(f"{AT}.{column.name}", "is missing")
-            continue
-        field = schema.field(places[column.name])
-        if not _fits(column, field):
+        field = schema.field(places[column.name]) if column.name in places else None
+        if field is not None and not _fits(column, field):
             yield Finding(f"{AT}.{column.name}", f"must be {EXPECTED[column.dtype]}, not {_named(field)}")
 
 

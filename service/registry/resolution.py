@@ -10,10 +10,11 @@ import sqlalchemy as sa
 from sqlalchemy import orm
 
 from service.database import Database
+from service.errors import NotFound
 from service.registry.aliases import PRODUCTION, require_ready
 from service.registry.signature import Signature
 from service.registry.tables import Alias, Version
-from service.registry.visibility import not_found, require_reach, visible_alias, visible_model, visible_version
+from service.registry.visibility import require_reach, visible_alias, visible_model, visible_version
 from service.runtimes.policy import EXACT, NATIVE, TOLERANCE, Policy
 from service.tenants.epochs import Epochs, Snapshots
 from service.tenants.principal import Principal
@@ -143,7 +144,10 @@ def _find(session: orm.Session, principal: Principal, model: str, ref: Ref) -> t
     )
     row = session.scalar(newest)
     if row is None:
-        raise not_found()
+        raise NotFound(
+            f"The model {model} has no version that is ready: upload one, or ask for one by its number or an alias.",
+            code="no_ready_version",
+        )
     return row, None
 
 

@@ -22,10 +22,14 @@ from service.errors import Finding, Invalid
 Array: TypeAlias = np.ndarray[Any, Any]
 Row: TypeAlias = Sequence[Any]
 
+AT: Final = "inputs"
+"""What the rows of a request are called in findings."""
+
 MAXIMUM_FINDINGS: Final = 20
 EXACT_INTEGERS: Final = 1 << 53
 """Below this, every integer is a float64 and no other integer is the same float64."""
 
+_SHOWN: Final = 100
 _CHUNK_ROWS: Final = 256
 _MISSING: Final = np.array(None, dtype=object)
 _FEW_CELLS: Final = 64
@@ -118,9 +122,10 @@ class RowReader:
         self._dtype = np.dtype(object if any(column.dtype == "string" for column in columns) else np.float64)
         self._plain = all(column.dtype == "float64" and not column.nullable for column in columns)
 
-    def read(self, inputs: object, at: str) -> Array:
+    def read(self, inputs: object, at: str, first: int = 0) -> Array:
         """Return the rows as an array; ``Signature.rows`` says which.
 
+        :param first: the number of the first row, for the findings.
         :raises Invalid: with the first cells that do not fit.
         """
         if type(inputs) is not list or not inputs:
@@ -128,7 +133,7 @@ class RowReader:
         rows = self._positional(inputs)
         X = None if rows is None else self._fast(rows)
         if X is None:
-            X = self._exact(inputs, at)
+            X = self._exact(inputs, at, first)
         return X[:, 0] if self._text else X
 
     def _positional(self, inputs: list[Any]) -> Sequence[Row] | None:
@@ -174,7 +179,7 @@ class RowReader:
             X[:, index] = converted
         return X
 
-    def _exact(self, inputs: list[Any], at: str) -> Array:
+    def _exact(self, inputs: list[Any], at: str, first: int) -> Array:
         """Return the array, reading cell by cell wherever a chunk of rows does not prove good."""
         findings: list[Finding] = []
         chunks = []
@@ -186,7 +191,7 @@ class RowReader:
             if X is None:
                 X = np.empty((len(chunk), len(self._columns)), self._dtype)
                 for index, row in enumerate(chunk):
-                    found = self._read_row(row, X[index], f"{at}[{start + index}]", as_objects=as_objects)
+                    found = self._read_row(row, X[index], f"{at}[{first + start + index}]", as_objects=as_objects)
                     findings += islice(found, MAXIMUM_FINDINGS + 1 - len(findings))
                     if len(findings) > MAXIMUM_FINDINGS:
                         raise mismatch(findings)
@@ -218,7 +223,7 @@ class RowReader:
                 yield Finding(f"{at}.{column.name}", "is missing")
         for name in row:
             if name not in known:
-                yield Finding(f"{at}.{name[:100]}", "is not an input of this model")
+                yield Finding(f"{at}.{name[:_SHOWN]}", "is not an input of this model")
 
     def _shape_expected(self, row: object, *, as_objects: bool) -> str:
         if as_objects:
@@ -262,6 +267,21 @@ def _is_finite(X: Array, rows: Sequence[Row]) -> bool:
 
 def _below_exact(numbers: Array) -> bool:
     return bool((np.abs(numbers) < EXACT_INTEGERS).all())
+
+
+def differing_names(columns: Sequence[Column], names: Sequence[str]) -> Iterator[Finding]:
+    """Yield what is wrong with the names that a file has for its columns; their order is free."""
+    known = {column.name for column in columns}
+    met: set[str] = set()
+    for name in names:
+        if name not in known:
+            yield Finding(f"{AT}.{name[:_SHOWN]}", "is not an input of this model")
+        elif name in met:
+            yield Finding(f"{AT}.{name}", "is there twice")
+        met.add(name)
+    for column in columns:
+        if column.name not in met:
+            yield Finding(f"{AT}.{column.name}", "is missing")
 
 
 def mismatch(findings: Sequence[Finding]) -> Invalid:

@@ -14,7 +14,7 @@ import numpy as np
 from service.artifacts.outputs import typed
 from service.artifacts.signature_rules import complaints
 from service.errors import Invalid
-from service.registry.rows import Column, RowReader
+from service.registry.rows import AT, Column, RowReader
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,16 +61,16 @@ class Signature:
         """The inputs' names, in the order of the columns."""
         return tuple(column.name for column in self.inputs)
 
-    def rows(self, inputs: object, at: str = "inputs") -> np.ndarray[Any, Any]:
+    def rows(self, inputs: object, at: str = AT, first: int = 0) -> np.ndarray[Any, Any]:
         """Return the rows as the array that the estimator takes.
 
         :param inputs: a list of lists in the order of the columns, or of objects by name.
-        :param at: what the rows are called in findings.
+        :param at: what the rows are called in findings, and ``first`` which number the first of them has there.
         :return: float64 ``(n, columns)`` in C order where every column is a number or a
             boolean, else object ``(n, columns)``; object ``(n,)`` for text.
         :raises Invalid: with the first 20 cells that do not fit, by row and column.
         """
-        return self._reader.read(inputs, at)
+        return self._reader.read(inputs, at, first)
 
     def typed(self, outputs: Mapping[str, Any]) -> dict[str, Any]:
         """Return what the estimator gave as JSON's own types; labels stay as they were trained."""

@@ -24,8 +24,8 @@ DRAINING: Final = "modelward.draining"
 INLINE_BYTES: Final = 2 << 10
 """A body that fits in here holds a few rows; what a larger one costs, the route's last calls do not tell."""
 
-FILES: Final = "application/vnd."
-"""How the media types of Arrow and Parquet begin; other processes read those."""
+FILES: Final = ("application/vnd.", "text/csv")
+"""How the media types of bodies begin that hold many rows, however short they are."""
 
 QUEUED_PER_THREAD: Final = 32
 

@@ -24,6 +24,7 @@ from tests.api.callers import ROW, Caller, World, iris, unused
 from tests.api.tables import ARROW, JSON, PARQUET, post, predict, read, written
 
 MEDIA = pytest.mark.parametrize("media", [ARROW, PARQUET])
+CSV = "text/csv"
 NAMES = ["sepal length (cm)", "sepal width (cm)", "petal length (cm)", "petal width (cm)"]
 
 
@@ -95,6 +96,50 @@ def test_rows_in_json_can_be_answered_with_a_file(acme: Caller, accept: str) -> 
     answer = read(post(acme, "iris/predict", json=body, headers={"Accept": accept}))
     assert answer["predict"].to_pylist() == [0, 0]
     assert answer.schema.metadata[b"modelward.id"] == b"mine"
+
+
+def as_csv(names: list[str], rows: np.ndarray) -> bytes:
+    lines = [",".join(f'"{name}"' for name in names), *(",".join(map(repr, row)) for row in rows.tolist())]
+    return "\r\n".join([*lines, ""]).encode()
+
+
+@pytest.mark.parametrize("accept", [None, ARROW])
+def test_rows_in_csv_are_answered_as_in_json(acme: Caller, names: list[str], accept: str | None) -> None:
+    sent = as_csv(names[::-1], X[:, ::-1])
+    answer = post(
+        acme, "iris/predict?outputs=predict", data=sent, headers={"Content-Type": CSV, "Accept": accept or "*/*"}
+    )
+    found = answer.json["outputs"]["predict"] if accept is None else read(answer)["predict"].to_pylist()
+    assert found == iris()[0].predict(X).tolist()
+
+
+def test_many_rows_in_csv_come_in_batches_and_a_bad_one_is_named_by_its_place(acme: Caller, names: list[str]) -> None:
+    rows = np.tile(X, (600, 1))
+    sent = as_csv(names, rows)
+    assert (
+        len(post(acme, "iris/predict", data=sent, headers={"Content-Type": CSV}).json["outputs"]["predict"]) == 90_000
+    )
+    spoilt = sent.rstrip(b"\r\n").rpartition(b",")[0] + b",wide\r\n"
+    before = acme.get("/v1/usage").json
+    refused = post(acme, "iris/predict", data=spoilt, headers={"Content-Type": CSV})
+    assert (refused.status_code, refused.json["errors"][0]["at"]) == (422, f"inputs[{len(rows) - 1}].{names[-1]}")
+    assert acme.get("/v1/usage").json == before
+
+
+@pytest.mark.parametrize(
+    ("sent", "kind", "status"),
+    [
+        (b"", CSV, 400),
+        (b"a\xff", CSV, 400),
+        (b"a,b\n1,2\n", CSV, 422),
+        (b"a", "text/csv; charset=latin-1", 415),
+        (b"a", "text/tab-separated-values", 415),
+    ],
+)
+def test_csv_that_is_none_is_refused(acme: Caller, sent: bytes, kind: str, status: int) -> None:
+    refused = post(acme, "iris/predict", data=sent, headers={"Content-Type": kind})
+    assert refused.status_code == status
+    assert refused.json["errors"] or len(refused.json["detail"]) > 20
 
 
 @MEDIA
