@@ -4,6 +4,10 @@ A caller with a high limit would pay a round trip for each request. So a process
 few places ahead, at most a hundredth of the limit with all other workers of its server,
 and gives them out by itself. Places are taken before they are used, so that never more
 than the limit gets through; what is not given out by the end of its minute is lost.
+
+A caller over its limit would pay that round trip for each refusal, and all others with it.
+Nothing that anybody does makes room in a window but time, so a refusal says until when
+there will be none, and until then the process refuses by itself.
 """
 
 import threading
@@ -79,6 +83,21 @@ class _Lease:
         return Window(limit, seconds, previous, current - self.left, now / seconds - self.index)
 
 
+@dataclass(frozen=True, slots=True)
+class _Refusal:
+    """That there is no room under the ``full`` entries before ``until``; ``windows`` were seen at ``moment``."""
+
+    full: list[Entry]
+    windows: list[Window]
+    moment: float
+    until: float
+
+    def at(self, now: float) -> list[Window]:
+        """Return the windows as they stand at another moment; one whose bucket has ended stands at its end."""
+        passed = now - self.moment
+        return [window._replace(elapsed=min(1.0, window.elapsed + passed / window.seconds)) for window in self.windows]
+
+
 class RedisWindows(SlidingStorage):
     """Counts in Redis, over all processes, in one round trip or none; while it is away, in this process.
 
@@ -101,6 +120,7 @@ class RedisWindows(SlidingStorage):
         self._leases: OrderedDict[str, _Lease] = OrderedDict()
         self._taking: set[str] = set()
         """Keys of which a thread takes several places just now."""
+        self._refusals: OrderedDict[tuple[Entry, ...], _Refusal] = OrderedDict()
         self._ahead = 0.0
 
     def acquire_all(self, entries: Sequence[Entry]) -> tuple[bool, list[Window]]:
@@ -108,6 +128,8 @@ class RedisWindows(SlidingStorage):
         now = self.clock() + self._ahead
         fits, wanted = False, [0] * len(entries)
         with self._lock:
+            if self._refusals and (refusal := self._refused(tuple(entries), now)):
+                return False, refusal.at(now)
             leases = [self._lease(entry, now) for entry in entries]
             # A place of each lease is this request's while Redis is asked for the others.
             given = [lease.give(now) if lease else None for lease in leases]
@@ -117,7 +139,9 @@ class RedisWindows(SlidingStorage):
         try:
             fits, moment, found = self._take(entries, wanted)
             if not fits:
-                return False, [window for window, _ in found]
+                windows = [window for window, _ in found]
+                self._remember_refusal(entries, wanted, windows, moment)
+                return False, windows
             with self._lock:
                 return True, [
                     window or self._given(entry.key, *each, moment)
@@ -131,6 +155,29 @@ class RedisWindows(SlidingStorage):
                 for entry, lease in zip(entries, leases, strict=True):
                     if lease and not fits:
                         self._put_back(entry.key, lease)
+
+    def _refused(self, entries: tuple[Entry, ...], now: float) -> _Refusal | None:
+        """Return why they are refused for now, unless places of what was full have been taken meanwhile."""
+        refusal = self._refusals.get(entries)
+        if refusal is None or any(self._lease(entry, now) for entry in refusal.full):
+            return None
+        if now >= refusal.until:
+            del self._refusals[entries]
+            return None
+        return refusal
+
+    def _remember_refusal(
+        self, entries: Sequence[Entry], wanted: list[int], windows: list[Window], moment: float
+    ) -> None:
+        asked = [(entry, window) for entry, many, window in zip(entries, wanted, windows, strict=True) if many]
+        full = [(entry, window) for entry, window in asked if entry.limit > 0 and not window.has_room]
+        if not full:
+            return  # It was a look, which asks for a place under a limit of none.
+        until = moment + max(window.seconds_until_room() for _, window in full)
+        with self._lock:
+            self._refusals[tuple(entries)] = _Refusal([entry for entry, _ in full], windows, moment, until)
+            if len(self._refusals) > MOST_LEASES:
+                self._refusals.popitem(last=False)
 
     def _lease(self, entry: Entry, now: float) -> _Lease | None:
         lease = self._leases.get(entry.key)

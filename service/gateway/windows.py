@@ -60,12 +60,13 @@ class Window(NamedTuple):
         room = self._room()
         if room >= 1:
             return int(room), math.ceil((1 - self.elapsed) * self.seconds) or 1
-        return 0, max(1, math.ceil(self._seconds_until_room()))
+        return 0, max(1, math.ceil(self.seconds_until_room()))
 
     def _room(self) -> float:
         return self.limit - self.previous * (1 - self.elapsed) - self.current + ROUNDING
 
-    def _seconds_until_room(self) -> float:
+    def seconds_until_room(self) -> float:
+        """Return after how many seconds the next request fits, where none fits now and nobody else's is counted."""
         # The previous bucket's share shrinks as time goes on; where that alone does not
         # make room, the present bucket becomes the previous one first.
         free = self.limit - self.current - 1

@@ -173,6 +173,41 @@ def test_threads_that_take_ahead_at_once_lose_no_place_and_give_out_none_twice(r
     assert int(client.hget(tenant.key, "c") or 0) - lease.left == 3 * 600
 
 
+def test_who_is_over_the_limit_costs_no_round_trip_until_there_is_room(redis_server: RedisServer) -> None:
+    redis_server.empty()
+    client = connect_redis(redis_server.url)
+    windows = RedisWindows(breaker=Breaker(connect_redis(redis_server.url)))
+    narrow, wide = Entry("{t}n", 2, 3), Entry("{t}w", 1000, HOUR)
+    assert [windows.acquire_all([narrow, wide])[0] for _ in range(3)] == [True, True, False]
+
+    def calls() -> int:
+        return int(client.info("commandstats")["cmdstat_evalsha"]["calls"])
+
+    before = calls()
+    refused = [windows.acquire_all([narrow, wide]) for _ in range(50)]
+    assert calls() == before
+    assert not any(fits for fits, _ in refused)
+    waits = [each[0].reset for _, each in refused]
+    assert waits == sorted(waits, reverse=True)
+    assert windows.acquire_all([wide])[0]
+    assert windows.acquire_all([narrow._replace(limit=5), wide])[0]
+    time.sleep(waits[-1])
+    assert windows.acquire_all([narrow, wide])[0]
+
+
+def test_places_that_another_thread_brings_are_used_after_a_refusal(redis_server: RedisServer) -> None:
+    redis_server.empty()
+    windows = RedisWindows(breaker=Breaker(connect_redis(redis_server.url)))
+    entry = Entry("k", 600, HOUR)
+    for _ in range(600):
+        assert windows.acquire_all([entry])[0]
+    assert not windows.acquire_all([entry])[0]
+    lease = windows._leases[entry.key]
+    lease.left += 1
+    assert windows.acquire_all([entry])[0]
+    assert not windows.acquire_all([entry])[0]
+
+
 def test_the_state_counts_what_was_given_out_and_not_what_was_taken_ahead(redis_server: RedisServer) -> None:
     redis_server.empty()
     windows = RedisWindows(breaker=Breaker(connect_redis(redis_server.url)))
