@@ -77,6 +77,10 @@ class _Lease:
             and self.index == now // entry.seconds
         )
 
+    def is_like(self, other: "_Lease") -> bool:
+        """Whether both hold places of the same bucket of the same window."""
+        return self.index == other.index and self.window[:2] == other.window[:2]
+
     def give(self, now: float) -> Window:
         self.left -= 1
         limit, seconds, previous, current, _ = self.window
@@ -186,8 +190,7 @@ class RedisWindows(SlidingStorage):
     def _put_back(self, key: str, lease: _Lease) -> None:
         """Put a place back that was not used, into the lease that another thread has got since, if one has."""
         present = self._leases.get(key, lease)
-        same = present.index == lease.index and present.window.limit == lease.window.limit
-        (present if same else lease).left += 1
+        (present if present.is_like(lease) else lease).left += 1
 
     def _wanted(self, entry: Entry) -> int:
         """Return how many places to ask for; one, where another thread takes several of that key just now."""
@@ -221,7 +224,11 @@ class RedisWindows(SlidingStorage):
         """Return a window with one of the places taken given out, and keep the others."""
         if taken <= 1:
             return window
-        lease = self._leases[key] = _Lease(window, int(now // window.seconds), taken)
+        lease, before = _Lease(window, int(now // window.seconds), taken), self._leases.get(key)
+        if before is not None and before.is_like(lease):
+            # A place that was put back meanwhile.
+            lease.left += before.left
+        self._leases[key] = lease
         if len(self._leases) > MOST_LEASES:
             self._leases.popitem(last=False)
         return lease.give(now)
