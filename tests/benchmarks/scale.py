@@ -94,7 +94,7 @@ class Found:
 @click.option("--tenants", default=1000, show_default=True, help="How many there are.")
 @click.option("--models", default=10, show_default=True, help="Of each tenant.")
 @click.option("--hot", default=50, show_default=True, help="Models that are asked, each of another tenant.")
-@click.option("--budget", default=4 << 20, show_default=True, help="Bytes of loaded models that a worker keeps.")
+@click.option("--budget", default=16 << 20, show_default=True, help="Bytes of loaded models that a worker keeps.")
 @click.option("--rounds", default=7, show_default=True, help="Measurements of each side, in turn.")
 @click.option("--seconds", default=2.0, show_default=True, help="Of each measurement; wrk takes whole ones.")
 @click.option("--redis", is_flag=True, help="On PostgreSQL and Redis with two workers.  [default: embedded]")
